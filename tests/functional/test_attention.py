@@ -12,7 +12,7 @@ from components import build
 from components.core.positions import count_positions
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
-from components.functional import banded, pieces
+from components.functional import attention_choice, banded, pieces
 from components.functional import products as P
 from components.functional.attention_mask import EVERYTHING, MaskSpec
 from components.functional.flex import flex_attend
@@ -338,12 +338,12 @@ def test_causal_blocks_are_the_whole_triangle(length, block, recorded):
 def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
     """Each text by its own mask, and by blocks of queries where none sees what comes later, in fp64."""
     length = 260
-    monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
+    monkeypatch.setitem(attention_choice.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
     monkeypatch.setattr(pieces, "SCORES_AT_ONCE", 3 * length * length)  # which divides neither heads nor texts
     i = info(**said, t=length)
     spec = MaskSpec(i, i, i.causal, rule)
     q = torch.empty(B, H, length, K)
-    mask, block = A._in_pieces(q, length, spec, biased=False, other=False, dropout=0.0)
+    mask, block = A.in_pieces(q, length, spec, biased=False, other=False, dropout=0.0)
     assert block == (length if "prefix" in said or "causal" in said else 128)
     assert mask is None or mask.shape[0] == (1 if not said.keys() - {"causal"} else B)
     by_products(i, rule, length)
@@ -356,7 +356,7 @@ def test_masks_of_texts_in_pieces(rule, said, monkeypatch):
 def test_biases_caps_and_sinks_in_pieces(given, cap, said, texts, monkeypatch):
     """Of all texts or of each, learnt: values and gradients as those of the formula, in fp64."""
     length = 260
-    monkeypatch.setitem(A.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
+    monkeypatch.setitem(attention_choice.CPU_PRODUCTS_UP_TO, torch.bfloat16, length - 1)
     monkeypatch.setattr(pieces, "SCORES_AT_ONCE", length * length // 2)  # which divides nothing
     g = torch.Generator().manual_seed(1)
     learnt = {

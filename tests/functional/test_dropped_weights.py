@@ -13,6 +13,7 @@ from components.core.positions import count_positions
 from components.core.recompute import recomputed
 from components.core.sockets import SequenceInfo
 from components.functional import attention as A
+from components.functional import attention_choice as C
 from components.functional import banded, pieces
 from components.functional import dropped_weights as D
 from components.functional.attention_mask import MaskSpec
@@ -34,7 +35,7 @@ SAID = [{}, {"causal": False}, {"documents": True}, {"padding": True}, {"prefix"
 @pytest.fixture(autouse=True)
 def _pieces_of_few(monkeypatch):
     """Pieces wherever a square is more than a line, so that what is tested here is small."""
-    monkeypatch.setattr(A, "DROPPED_ALL_SEEN_UP_TO", A.DROPPED_AT_ONCE_UP_TO)
+    monkeypatch.setattr(C, "DROPPED_ALL_SEEN_UP_TO", C.DROPPED_AT_ONCE_UP_TO)
 
 
 def tensors(dtype=torch.float64, length=LONG, texts=B):
@@ -175,8 +176,8 @@ def test_places_beyond_what_is_kept_are_the_same(monkeypatch):
 @pytest.mark.parametrize("dtype", [*CLOSE, torch.float16], ids=str)
 @pytest.mark.parametrize(("said", "most"), [({}, 128), ({"causal": False}, 512), ({"padding": True, "causal": False}, 512)])
 def test_squares_are_kept_where_all_at_once_is_faster(dtype, said, most, monkeypatch):
-    monkeypatch.setattr(A, "DROPPED_ALL_SEEN_UP_TO", 512)
-    for length, why in ((most, A.DROPS_AT_ONCE), (most + 1, A.DROPS_IN_PIECES)):
+    monkeypatch.setattr(C, "DROPPED_ALL_SEEN_UP_TO", 512)
+    for length, why in ((most, C.DROPS_AT_ONCE), (most + 1, C.DROPS_IN_PIECES)):
         i = info(length=length, **said)
         with drawn_for(SEED, SAMPLES), hearing() as heard:
             out = A.attend(*tensors(dtype, length), MaskSpec(i, i, i.causal, FULL), dropout=DROP)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.functional import attention, pieces, products
+from components.functional import attention_choice, pieces, products
 from components.runs.resume import find_resumed
 from components.training.experiment import Job, fit
 
@@ -41,7 +41,7 @@ def test_accumulation_and_checkpointing_change_nothing(tiny):
 def test_attention_in_pieces_drops_what_it_drops_at_once(tiny, monkeypatch):
     """So a run that was begun with squares goes on without; and however steps of pieces are cut, checkpointed or compiled, they are the same."""
     _, whole = weights(tiny)
-    monkeypatch.setattr(attention, "DROPPED_AT_ONCE_UP_TO", 1)
+    monkeypatch.setattr(attention_choice, "DROPPED_AT_ONCE_UP_TO", 1)
     monkeypatch.setattr(pieces, "SCORES_AT_ONCE", 300)  # which divides neither texts nor heads
     real, taken = products.pieces_of, []
     monkeypatch.setattr(products, "pieces_of", lambda *a: taken.append(a) or real(*a))

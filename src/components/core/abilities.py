@@ -3,7 +3,6 @@
 Nobody inherits from these: what has the method or the attribute is one of them, whichever package it comes from. Since Python 3.12 such a
 question sees what stands in the object and in its class, and not what ``__getattr__`` answers: a child module, or what a wrapper hands on.
 Where a plug-in may have that, ``core/traits.py`` asks by name instead. A question takes microseconds: it is for building, never for a step.
-
 Imports no torch when it runs: composing reads it too.
 """
 
@@ -104,6 +103,13 @@ class ReadsNumbers(Protocol):
     """It reads ``d_in`` numbers of each position instead of ids."""
 
     d_in: int | None
+
+
+@runtime_checkable
+class OpensStream(Protocol):
+    """A residual: it makes the stream of what the embedding gives."""
+
+    def open(self, x: Tensor, /) -> Tensor: ...
 
 
 @runtime_checkable

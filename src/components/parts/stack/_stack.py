@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from components.core.abilities import OpensStream
 from components.core.flops import Flops, Work, children
 from components.core.options import Options
 from components.core.signature import Depth, Slices
@@ -97,8 +98,9 @@ class Stack(Options, nn.Module):
         x = torch.empty(1, 1, self.d_model)
         opened = self.residual.open(x).shape
         for index, layer in enumerate(self.layers):
-            for branch in getattr(layer.block, "branches", ()):
-                if (own := branch.residual.open(x).shape) != opened:
+            block: nn.Module = layer.block  # type: ignore[assignment]  # a module list is typed as one of any modules
+            for part in block.children():
+                if isinstance(part, OpensStream) and (own := part.open(x).shape) != opened:
                     lies, other = (f"(batch, length, {', '.join(map(str, s[2:]))})" for s in (own, opened))
                     raise ValueError(
                         f"the residual of layer {index} keeps a stream {lies}, and that of the stack {other}; give both the same residual"
