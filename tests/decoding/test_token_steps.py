@@ -225,6 +225,24 @@ def test_a_forward_further_down_has_no_step_of_before():
     assert step_of(ffn) is None
 
 
+def test_a_norm_that_counts_goes_on_counting():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.ones(()))
+
+        def forward(self, x):
+            self.seen = self.seen + 1
+            return x * self.seen
+
+    model, found = decoder(), []
+    for short in (False, True):
+        model.stack.layers[0].block.attention_norm = Counting().eval()
+        with token_steps(model) if short else nullcontext():
+            found.append(logits(model))
+    assert torch.equal(*found)
+
+
 def test_it_is_gone_afterwards_and_after_an_error():
     model = decoder()
     assert all(isinstance(layer.block, StepsLayers) for layer in model.stack.layers)

@@ -102,8 +102,10 @@ def step_of(part: object) -> TokenStep | None:
 
 
 def looked_up(module: Part, **instead: object) -> Part:
-    """The module's double, which has weights, buffers and children as plain attributes, which are found at once, and ``instead`` in the place of some."""
+    """The module's double, which has weights and children as plain attributes, which are found at once, and ``instead`` in the place of some.
+
+    Buffers are looked up as ever: a ``forward`` may put new ones in the place of the old.
+    """
     double = object.__new__(type(module))
-    found = {**module._parameters, **module._buffers, **module._modules, **instead}
-    double.__dict__ = {**vars(module), **found}
+    double.__dict__ = {**vars(module), **module._parameters, **module._modules, **instead}
     return double
