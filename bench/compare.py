@@ -90,6 +90,30 @@ def compare(python: Path, shape: str, name: str, precision: str, rounds: int, th
     return [{"shape": shape, "precision": precision, "peer": name, "ratio": statistics.median(r["ratios"]), **r} for r in rows]
 
 
+def peak(threads: str) -> float:
+    """FLOP a second of a large product in bf16."""
+    code = (
+        "import statistics, time, torch\n"
+        "x = torch.randn(2048, 2048).bfloat16(); took = []\n"
+        "for _ in range(40):\n"
+        "    began = time.perf_counter(); x @ x; took.append(time.perf_counter() - began)\n"
+        "print(2 * 2048**3 / statistics.median(took))"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": threads}
+    return float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout)
+
+
+def of_peak(rows: list[dict], threads: str) -> str:
+    """What training (a) in bf16 is of that: 6 FLOP a token for each number of a matrix, and attention's up to the diagonal."""
+    speeds = [r["ours"] for r in rows if (r["shape"], r["what"], r["precision"]) == ("a", "train", "bf16")]
+    if not speeds:
+        return ""
+    layers, width, length, vocabulary = 6, 384, 256, 65
+    each = 6 * (layers * 12 * width**2 + vocabulary * width) + 6 * layers * length * width
+    most, done = peak(threads), each * statistics.median(speeds)
+    return f"A product of 2,048 x 2,048 in bf16 runs at {most / 1e9:.0f} GFLOP/s here, and training (a) in bf16 at {done / 1e9:.0f}: **{done / most:.0%}** of that."
+
+
 def table(rows: list[dict], threads: str, pythons: dict[str, Path]) -> str:
     """The section of the page: one row per measurement."""
     versions = {"torch": torch.__version__}
@@ -119,6 +143,8 @@ def table(rows: list[dict], threads: str, pythons: dict[str, Path]) -> str:
             f"| ({r['shape']}) | {r['what']} | {r['precision']} | {r['peer']} | {r['theirs']:.0f} {unit} | {r['ours']:.0f} {unit} "
             f"| {r['ratio']:.2f} | {spread} | {r['kept_ratio']:.2f} |"
         )
+    if said := of_peak(rows, threads):
+        lines += ["", said]
     return "\n".join(lines) + "\n"
 
 
