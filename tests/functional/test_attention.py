@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from graphs import graph_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from components import build
@@ -416,17 +417,6 @@ def test_windows_in_bf16_are_products_too(monkeypatch):
     assert A.choose(q, k, k, **asked)[0] == "banded", "also where squares are small"
     monkeypatch.setattr(P, "multiplies_bf16", lambda _: False)
     assert A.choose(q, k, k, **asked)[0] == "products"
-
-
-def graph_of(tensor):
-    """The names of all that autograd goes through."""
-    seen, todo = set(), [tensor.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo += [n for n, _ in node.next_functions]
-    return " ".join(type(n).__name__ for n in seen)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from graphs import graph_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from components.core.draws import DRAWS, drawn_for, repeatable, wrapped
@@ -86,7 +87,7 @@ def agrees(dtype, i, rule, *, length=LONG, samples=SAMPLES, kernel=None, **given
         out = A.attend(q, k, v, spec, dropout=DROP, **given)
     if kernel:
         assert [c.kernel for c in heard] == [kernel]
-    assert "LeanProducts" in kinds(out)
+    assert "LeanProducts" in graph_of(out)
     want = formula(q, k, v, spec.dense(q.device), whole(length=length, samples=samples), **given)
     used = (torch.ones(B, length, dtype=torch.bool) if i.valid is None else i.valid)[:, None, :, None]
     g = torch.randn(want.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * used
@@ -97,16 +98,6 @@ def agrees(dtype, i, rule, *, length=LONG, samples=SAMPLES, kernel=None, **given
     for a, b in zip([out * used, *found], [want * used, *right], strict=True):
         off = float(((a.double() - b.double()).norm() / b.double().norm()).detach())
         assert off < CLOSE[dtype], off
-
-
-def kinds(tensor):
-    seen, todo = set(), [tensor.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo += [n for n, _ in node.next_functions]
-    return " ".join(type(n).__name__ for n in seen)
 
 
 def small(monkeypatch, scores, numbers_at_once):
@@ -182,7 +173,7 @@ def test_squares_are_kept_where_all_at_once_is_faster(dtype, said, most, monkeyp
         with drawn_for(SEED, SAMPLES), hearing() as heard:
             out = A.attend(*tensors(dtype, length), MaskSpec(i, i, i.causal, FULL), dropout=DROP)
         assert [(c.kernel, c.why) for c in heard] == [("products", why)]
-        assert ("LeanProducts" in kinds(out)) == (length > most)
+        assert ("LeanProducts" in graph_of(out)) == (length > most)
         out.float().sum().backward()
 
 

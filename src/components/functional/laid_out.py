@@ -76,8 +76,7 @@ class InBf16:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = packed(weight.to(torch.bfloat16)), bias
-        self.packed = self.weight.is_mkldnn
-        self.multiply = torch.ops.mkldnn._linear_pointwise.default if self.packed else None
+        self.multiply = torch.ops.mkldnn._linear_pointwise.default if self.weight.is_mkldnn else None
 
     def __call__(self, x: Tensor) -> Tensor:
         half = x.bfloat16()
